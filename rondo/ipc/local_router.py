@@ -11,12 +11,10 @@ queued here, up to a number of envelopes. What was not read waits in the kernel,
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import select
 import socket
-import struct
 import sys
 import termios
 import time
@@ -26,6 +24,7 @@ from itertools import count
 from typing import Final, NamedTuple
 
 from rondo.ipc import zmtp
+from rondo.ipc.accepting import SpareDescriptor, peer_of
 from rondo.ipc.bounds import Accounts, Bounds
 from rondo.ipc.endpoints import ENVELOPE_BYTES_MAX, HIGH_WATER_MARK, SocketError, local_path
 from rondo.ipc.stream import Connection
@@ -41,7 +40,6 @@ PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
 _OVERHEAD_BYTES: Final = 64
 """What an envelope counts for besides its length."""
 
-_CREDENTIALS: Final = struct.Struct("iII")
 _IN: Final = select.EPOLLIN
 _OUT: Final = select.EPOLLOUT
 
@@ -89,8 +87,7 @@ class LocalRouter:
         """Connections that are not read now, because their users have too much half-received."""
         path = local_path(endpoint)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        """A spare descriptor, given up for a moment when there are no more: see `_turn_away`."""
+        self._spare = SpareDescriptor()
         # The file must not be open to others even for the moment between bind and chmod.
         umask = os.umask(0o177)
         try:
@@ -99,7 +96,7 @@ class LocalRouter:
             self._listener.listen(BACKLOG)
         except OSError as error:
             self._listener.close()
-            os.close(self._spare)
+            self._spare.close()
             raise SocketError(f"{endpoint}: cannot be bound: {error.strerror or error}") from None
         finally:
             os.umask(umask)
@@ -171,12 +168,10 @@ class LocalRouter:
             try:
                 stream, _ = self._listener.accept()
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):
-                    self._turn_away()
+                self._spare.turn_away(self._listener, error)
                 return  # otherwise nobody waits, or no longer
             try:
-                found = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-                credentials = Credentials(*_CREDENTIALS.unpack(found))
+                credentials = Credentials(*peer_of(stream))
                 if not self._admit(credentials):
                     stream.send(zmtp.GREETING + zmtp.command(zmtp.DENIED), socket.MSG_NOSIGNAL)
                     stream.close()
@@ -198,21 +193,6 @@ class LocalRouter:
                 if credentials.pid == os.getpid():
                     self.accounts.has_spoken(identity)
             self._poll.register(stream, _IN)
-
-    def _turn_away(self) -> None:
-        """No descriptors are left: accept one connection and close it. Else the listener would stay readable for
-        ever."""
-        self._drop_spare()
-        with contextlib.suppress(OSError):
-            self._listener.accept()[0].close()
-        with contextlib.suppress(OSError):
-            # Another thread may have taken the descriptor first, or another process if the whole system has none left.
-            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-
-    def _drop_spare(self) -> None:
-        if self._spare >= 0:
-            os.close(self._spare)
-            self._spare = -1
 
     def _serve(self, identity: bytes, events: int) -> None:
         connection = self._connections[identity]
@@ -341,5 +321,5 @@ class LocalRouter:
             connection.close()
         self._connections.clear()
         self._listener.close()
-        self._drop_spare()
+        self._spare.close()
         self._poll.close()

@@ -11,19 +11,16 @@ import contextlib
 import os
 import socket
 import stat
-import struct
 from pathlib import Path
 
+from rondo.ipc.accepting import peer_of
 from rondo.paths import PathError, check_directory
-
-_CREDENTIALS = struct.Struct("iII")
 
 
 def check_server(stream: socket.socket, path: Path) -> None:
     """Check the server of a connected socket. Raises PathError if it does not belong to the owner of the directory of
     `path`."""
-    _, uid, _ = _CREDENTIALS.unpack(stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    _check_user(uid, path)
+    _check_user(peer_of(stream)[1], path)
 
 
 def check_socket(path: Path) -> None:

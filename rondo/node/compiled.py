@@ -36,6 +36,7 @@ PACKAGES = ("services.totem.ring", "services.totem.wire")
 """All modules of these packages are compiled, ..."""
 
 MODULES = (
+    "rondo.ipc.accepting",
     "rondo.ipc.bounds",
     "rondo.ipc.local_router",
     "rondo.ipc.local_dealer",

@@ -6,14 +6,13 @@ waits for the reply without limit. A client that sends nothing is disconnected a
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
 import socket
-import struct
 from collections.abc import Callable, Sequence
 
+from rondo.ipc.accepting import SpareDescriptor, peer_of
 from rondo.ipc.endpoints import SocketError
 from rondo.node import c_sockets
 from services.qb_gateway.connection import Connection, Peer, Service
@@ -28,8 +27,6 @@ HANDSHAKES_PER_USER_MAX = 16
 HANDSHAKE_S = 3.0
 CONNECTIONS_MAX = 1024
 CONNECTIONS_PER_USER_MAX = 512
-CREDENTIALS = struct.Struct("iII")
-"""SO_PEERCRED: pid, user, group."""
 
 log = logging.getLogger("QB_GATEWAY")
 
@@ -79,8 +76,7 @@ class Listeners:
         self._per_user: dict[int, int] = {}
         self._count = 0
         self.sockets: dict[int, tuple[socket.socket, Service]] = {}
-        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        """Given up for a moment when there are no more: see `_turn_away`."""
+        self._spare = SpareDescriptor()
         try:
             handed = c_sockets.take_over(os.environ)
             for service in services:
@@ -98,11 +94,9 @@ class Listeners:
             try:
                 stream, _ = listener.accept()
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):
-                    self._turn_away(listener)
+                self.counters["refused"] += self._spare.turn_away(listener, error)
                 break
-            found = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-            peer = Peer(*CREDENTIALS.unpack(found))
+            peer = Peer(*peer_of(stream))
             if not self.has_room_for(peer):
                 self.counters["refused"] += 1
                 stream.close()
@@ -112,21 +106,6 @@ class Listeners:
             self.handshakes[stream.fileno()] = handshake
             made.append(handshake)
         return made
-
-    def _turn_away(self, listener: socket.socket) -> None:
-        """No descriptors are left: accept one stream and close it. Else the listener would stay readable, and this
-        process would spin."""
-        self.counters["refused"] += 1
-        self._drop_spare()
-        with contextlib.suppress(OSError):
-            listener.accept()[0].close()
-        with contextlib.suppress(OSError):
-            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-
-    def _drop_spare(self) -> None:
-        if self._spare >= 0:
-            os.close(self._spare)
-            self._spare = -1
 
     def has_room_for(self, peer: Peer) -> bool:
         """True if there is room for this peer. Some is reserved for root. Of users who are not admitted, each may have
@@ -226,7 +205,7 @@ class Listeners:
 
     def close(self) -> None:
         """Close everything."""
-        self._drop_spare()
+        self._spare.close()
         for listener, _ in self.sockets.values():
             listener.close()
         for handshake in self.handshakes.values():

@@ -5,11 +5,11 @@ import logging
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from rondo.config.node import SamSettings
+from rondo.ipc.accepting import peer_of
 from rondo.node import installation
 from rondo.paths import SOCKET_PATH_BYTES_MAX, PathError
 from services.sam.keeper.wire import VERSION, Say, Tell, Unframer, WireError, frame
@@ -81,26 +81,20 @@ class KeeperLink:
         try:
             connecting.settimeout(0.0)
             connecting.connect(str(self._path))
-            _, uid, _ = self._peer(connecting)
+            _, uid, _ = peer_of(connecting)
             if uid not in (0, os.geteuid()):
                 raise PermissionError(errno.EPERM, f"belongs to user {uid}")
         except OSError:
             connecting.close()
             return False
         self._socket = connecting
-        self.pid = self._peer(connecting)[0]
+        self.pid = peer_of(connecting)[0]
         self._unframer = Unframer()
         self._outbox.clear()
         self._loop.watch(connecting.fileno(), self._receive)
         self.is_wanted = True
         self._outbox += frame([Say.LIMIT, *self._limit]) + frame([Say.LIST])
         return True
-
-    @staticmethod
-    def _peer(connected: socket.socket) -> tuple[int, int, int]:
-        packed = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        pid, uid, gid = (int.from_bytes(packed[at : at + 4], sys.byteorder) for at in (0, 4, 8))
-        return pid, uid, gid
 
     def _start(self) -> None:
         """The keeper runs in a session of its own, so that it outlives SAM. If it ends first, SAM reaps it."""

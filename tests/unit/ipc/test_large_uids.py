@@ -1,4 +1,7 @@
-"""User and group numbers above 2^31: the kernel's are unsigned, and so are those of whoever connects."""
+"""User and group numbers above 2^31: the kernel's are unsigned, and so are those of whoever connects.
+
+`peer_of` tells them to all who accept connections.
+"""
 
 import os
 import socket
@@ -9,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from rondo.ipc.local_router import Credentials, LocalRouter
-from services.qb_gateway import listeners
 from tests.unit.gateway.conftest import eventually
 
 UID, GID = 3_000_000_000, 3_000_000_001
@@ -56,16 +58,3 @@ def test_who_connects_has_his_own_numbers(run_dir: Path) -> None:
     finally:
         os.waitpid(child, 0)
         router.close()
-
-
-@pytest.mark.root
-def test_a_c_program_has_its_own_numbers(tmp_path: Path) -> None:
-    name = b"\0" + os.urandom(8).hex().encode()
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(name)
-        server.listen()
-        child = as_other_user(tmp_path, lambda stream: stream.connect(name))
-        with server.accept()[0] as stream:
-            found = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, listeners.CREDENTIALS.size)
-        os.waitpid(child, 0)
-    assert listeners.CREDENTIALS.unpack(found) == (child, UID, GID)
